@@ -55,6 +55,15 @@ def test_the_last_rows_test(churn: Path) -> None:
     assert max(parts["train"]) < min(parts["val"]) <= max(parts["val"]) < min(parts["test"])
 
 
+@pytest.mark.parametrize("memory", ["null", "1MB"])
+def test_a_file_is_in_one_split_alone(memory: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_csv(tmp_path / f"{name}.csv", customers(60))
+    split = f"dataset.split={{by: files, val: {tmp_path}/b.csv}}"
+    with pytest.raises(ConfigError, match=r"^dataset.split.val=.*b.csv: dataset.path names this file too"):
+        load(tmp_path / "*.csv", split, f"dataset.memory={memory}")
+
+
 def test_each_split_may_have_a_file(tmp_path: Path) -> None:
     rows = customers()
     for name, part in (("train", rows[:150]), ("val", rows[150:200]), ("test", rows[200:])):

@@ -62,7 +62,7 @@ def permutation_importance(predictor: Predictor, rows: Split, score: str = "", r
         predictor: the model.
         rows: the rows to score.
         score: a score or a metric of the task; "" for accuracy or r2, as in scikit-learn.
-        repeats: number of shuffles of each column.
+        repeats: number of shuffles of each column, at least 2.
 
     Raises:
         ConfigError: the task has no such score, or it is not defined for the rows.
@@ -94,8 +94,10 @@ def permutation_importance(predictor: Predictor, rows: Split, score: str = "", r
             worse = [_score(task, score, outputs[again], truth[again]) for again in drawn]
             resampled += sign * (of_drawn - worse) / repeats
         known = resampled[np.isfinite(resampled)]  # some draws of few rows may lack a class
-        variance = np.var(known, ddof=1) + np.var(drops, ddof=1) / repeats if len(known) > 1 else math.nan
-        drop, half = float(np.mean(drops)), t_quantile(count - 1) * math.sqrt(variance)
+        drop, half = float(np.mean(drops)), math.nan
+        if len(known) > 1:
+            variance = np.var(known, ddof=1) + np.var(drops, ddof=1) / repeats
+            half = t_quantile(len(known) - 1) * math.sqrt(variance)
         found.append(Importance(column, drop, drop - half, drop + half))
     return score, whole, sorted(found, key=lambda each: -each.drop)
 

@@ -1,10 +1,13 @@
 """The user's table."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from mlpkit.config.byte_size import ByteSize
+from mlpkit.config.problems import spell
 from mlpkit.config.registry import choice
 from mlpkit.data.table_config import TableConfig
 from mlpkit.data.table_options import ColumnName, TablePath
@@ -77,11 +80,17 @@ class TableDataset(TableConfig):
         return read_files(self._files(), self.table_format(), self.missing_texts())
 
     def _files(self) -> dict[str, tuple[str, ...]]:
-        """Return the files of each split."""
+        """Return the files of each split.
+
+        Raises:
+            ConfigError: a file is named for two splits.
+        """
         files = {"train": self.paths()}
         files |= {
             name: (path,) for name, path in (("val", self.split.val), ("test", self.split.test)) if path
         }
+        if len(files) > 1:
+            _refuse_common_files(files)
         return files
 
     def load(self, download: bool = True) -> "Dataset":
@@ -114,3 +123,20 @@ class TableDataset(TableConfig):
     def missing_texts(self) -> tuple[str, ...]:
         """See `TableOptions.missing_texts`."""
         return super().missing_texts() if self.missing is None else self.missing
+
+
+def _refuse_common_files(files: Mapping[str, Sequence[str]]) -> None:
+    """Check that no file is in two splits, whose rows would be trained on and scored.
+
+    Raises:
+        ConfigError: one is.
+    """
+    from mlpkit.data.table_file import named
+    from mlpkit.system.paths import expand
+
+    keys: dict[Path, str] = {}  # the key that names each file
+    for split, sources in files.items():
+        key = "dataset.path" if split == "train" else f"dataset.split.{split}"
+        for file in (file for source in sources for file in named(source) if isinstance(file, str)):
+            if (other := keys.setdefault(expand(file).resolve(), key)) != key:
+                raise ConfigError(f"{key}={spell(file)}: {other} names this file too; name it in one of them")
