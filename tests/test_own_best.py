@@ -134,7 +134,7 @@ def test_what_is_refused(tmp_path: Path, refused: Refused, capsys: pytest.Captur
 
 
 def test_the_last_epoch_counts_as_the_best(tmp_path: Path) -> None:
-    """Though the loss grows; early stopping goes by the best loss as ever."""
+    """Though the loss grows; early stopping goes by the best monitored score."""
     given = (*SMALL[:2], "trainer.best_epoch=last", "optimizer.lr=1", "run.plots=false", "run.loggers=[]")
     folder = train(tmp_path, *given, "trainer.epochs=30", "trainer.early_stopping.patience=4")
     summary = json.loads(folder.summary.read_text())

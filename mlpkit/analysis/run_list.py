@@ -180,13 +180,10 @@ def _width(text: str) -> int:
 
 
 def _widest(title: str, rows: Sequence[Mapping[str, str]]) -> int:
-    texts = [title, *(row[title] for row in rows)]
-    return max(map(len if all(map(str.isascii, texts)) else _width, texts))
+    return max(map(_width, (title, *(row[title] for row in rows))))
 
 
 def _fill(text: str, title: str, size: int) -> str:
-    if text.isascii():
-        return text.rjust(size) if title in _ALIGNED_RIGHT else text.ljust(size)
     room = " " * (size - _width(text))
     return f"{room}{text}" if title in _ALIGNED_RIGHT else f"{text}{room}"
 

@@ -5,7 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from faults.processes import LIMIT
+from faults.processes import LIMIT, WITH_PARENT
 
 PROGRAMS = ("unshare", "nsenter", "setpriv", "ip")
 MISSING = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -34,9 +34,8 @@ class Machine:
         self.name, self.address, self.folder = name, address, folder
         self.log = folder / f"{name}.log"
         self._started: list[subprocess.Popen[bytes]] = []
-        die_with_the_tests = ("setpriv", "--pdeathsig", "KILL")
         self._starter = subprocess.Popen(
-            [*die_with_the_tests, "unshare", *NAMESPACES, "--mount-proc", "--kill-child", "sh", "-c", BOOT,
+            [*WITH_PARENT, "unshare", *NAMESPACES, "--mount-proc", "--kill-child", "sh", "-c", BOOT,
              "sh", name, str(hosts)]
         )  # fmt: skip
         children = Path(f"/proc/{self._starter.pid}/task/{self._starter.pid}/children")

@@ -21,6 +21,7 @@ import mlpkit.__main__
 
 RUN = "outputs/run"  # the same in each working folder, so that the configs in the checkpoints are equal
 COMMON = (f"run.dir={RUN}", "run.resume=auto", "run.plots=false", "run.progress=none")
+WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")  # a program that ends also when the tests are killed
 LIMIT = 120.0  # seconds after which a process hangs
 
 forks = multiprocessing.get_context("forkserver")

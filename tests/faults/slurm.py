@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-WITH_PARENT = ("setpriv", "--pdeathsig", "KILL")  # a daemon ends also when the tests are killed
+from faults.processes import WITH_PARENT
+
 PROGRAMS = ("munged", "slurmctld", "slurmd")
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 MISSING = [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
